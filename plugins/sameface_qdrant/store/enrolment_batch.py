@@ -252,6 +252,8 @@ class EnrolmentBatch:
 
     async def _write_secondary(self, tenant: Tenant) -> None:
         """Store under the other contract of a migrating gallery what callers gave for it, of repeats too."""
+        entries = [entry.key for item in self._going_on for entry in item.entries]
+        await self._galleries.contracts.acknowledge(tenant.collection, tenant.uid, entries)
         natives = [
             NativeVector(entry.key, entry.secondary)
             for item in self._going_on

@@ -32,6 +32,7 @@ from sameface_qdrant.store.gallery_memory import (
     LargeSearches,
 )
 from sameface_qdrant.store.migrations.both_contracts import BothContracts
+from sameface_qdrant.store.migrations.copies import exchanged
 from sameface_qdrant.store.payloads import META, check_etag
 from sameface_qdrant.store.protection.engine import ProtectedEngine, not_read
 from sameface_qdrant.store.protection.rekey import Rekeying
@@ -355,6 +356,18 @@ class Galleries:
         """Return whether a gallery has another contract by now, as its record was read last."""
         link = self.contracts.known.find(tenant.uid)
         return link is not None and link.primary != tenant.collection
+
+    async def check_present(self, tenant: Tenant) -> None:
+        """Check that what is missing in a gallery's collection is not missing because the contract was exchanged.
+
+        Raises:
+            ConcurrentUpdate: it was exchanged since the gallery was read.
+        """
+        if not self._engine.exclusive:
+            await self.contracts.read_link(tenant.gallery.id)
+        if self.is_exchanged(tenant):
+            self._memory.drop(tenant.gallery.id)
+            raise exchanged(tenant.gallery.id)
 
     async def _record(self, gallery: str) -> Point:
         point = await self._find(gallery)

@@ -283,6 +283,7 @@ class Identities:
         """Return an identity's record, or raise IdentityNotFound; an identity that is being erased is not found."""
         record = await self.find(tenant, identity)
         if record is None or is_closed(record):
+            await self._galleries.check_present(tenant)
             raise self.not_found(tenant, identity)
         return record
 

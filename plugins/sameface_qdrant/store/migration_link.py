@@ -10,8 +10,8 @@ from sameface_qdrant.values.gallery import MappedTemplates, MigrationLink, Opera
 from sameface_qdrant.values.migration import MigrationState
 from sameface_qdrant.values.schema import known_fields
 
-LINK, MAPPED = "migration", "mapped"
-"""Fields of a gallery's record."""
+LINK, MAPPED, KEPT = "migration", "mapped", "kept"
+"""Fields of a gallery's record. The last one is what a roll back restores."""
 
 
 @dataclass(frozen=True, slots=True)

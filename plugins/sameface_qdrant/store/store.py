@@ -465,5 +465,5 @@ class Store:
         receipts = await sweep(self._checked, self.galleries, self.identities, self.templates)
         self.erasures.resume()
         self.migrations.wake()
-        await self.migrations.forget_mapped_everywhere()
+        await self.migrations.sweep()
         return tuple(receipts)

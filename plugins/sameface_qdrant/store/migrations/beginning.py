@@ -67,21 +67,39 @@ async def begun(
 
     Raises:
         MapMismatch, MigrationInProgress: see `check_begin`.
+        RequestIdReused: another call with the same request id began another migration.
         GalleryNotFound: the gallery was deleted meanwhile.
+        ConcurrentUpdate: other calls were faster; repeat the call.
     """
-    stored = await records.insert(payload, template_map)
+    stored, mine = await records.insert(payload, template_map)
 
-    def change(present: Payload) -> Fields:
+    def change(present: Payload) -> Fields | None:
+        if names(present, stored):
+            return None  # by another call with the same request id
         check_begin(present, template_map)
         link = MigrationLink(stored.id, stored.old, stored.new, promoted=False, map_sha256=stored.map_sha256)
         return {LINK: link_payload(link)}
 
     try:
+        if not mine:
+            check_same(stored, stored.request_id, template_map.new.version, payload["rate"])
         await records.change_gallery(gallery, uid, change)
     except (MigrationInProgress, GalleryNotFound, ConcurrentUpdate):
-        await records.remove(stored)
+        # A record that the gallery names, or that another call has stored, is not this one's to remove.
+        if mine and not await _is_named(records, stored):
+            await records.remove(stored)
         raise
+    if await records.find(uid, stored.id) is None:
+        # It was taken for one that never began. Now that the gallery names it, nobody does that any more.
+        stored, _ = await records.insert(payload, template_map)
     return stored
+
+
+async def _is_named(records: MigrationRecords, stored: Stored) -> bool:
+    try:
+        return names((await records.gallery(stored.gallery)).payload, stored)
+    except GalleryNotFound:
+        return False
 
 
 def check_rate(rate: float) -> None:

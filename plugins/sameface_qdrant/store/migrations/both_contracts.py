@@ -120,6 +120,7 @@ class BothContracts:
         companions: Sequence[Point] = (),
     ) -> None:
         """See `Engine.upsert`."""
+        points = [_unmarked(point) for point in points]
         written = [*companions, *points]
         link = self.known.check_before(collection, written[0].payload.get(TENANT_FIELD)) if written else None
         await self._note(link, collection, [point.id for point in written])
@@ -134,6 +135,8 @@ class BothContracts:
         """See `Engine.set_payload`."""
         link = self.known.check_before(collection, where.equals.get(TENANT_FIELD))
         await self._note(link, collection, where)
+        if link is not None and link.migration is not None and link.migration.promoted:
+            payload = {**payload, ERASING: None}  # what is changed is there to stay
         await self.below.set_payload(collection, where, payload)
         await self._check_after(link)
 
@@ -307,16 +310,27 @@ class BothContracts:
             for part in _templates(where, {ERASING: link.migration.id}):
                 await self.below.set_payload(collection, part, {ERASING: None})
 
-    async def erase_marked(self, link: Link) -> None:
-        """End the erasures of a gallery that were cut off. Nothing writes meanwhile: the gallery is fenced."""
+    async def acknowledge(self, collection: str, uid: str, ids: Sequence[str]) -> None:
+        """Take note that templates are there to stay, which an erasure that was cut off may have marked."""
+        link = self.known.find(uid)
+        if link is not None and link.migration is not None and link.primary == collection and ids:
+            await self._unmark(collection, link, Where({TENANT_FIELD: uid}, ids=tuple(ids)))
+
+    async def end_erasures(self, link: Link) -> None:
+        """End the erasures of a gallery that were cut off. Nothing writes meanwhile: the gallery is fenced.
+
+        A template whose other form is still there was not erased. It stays.
+        """
         assert link.migration is not None
         assert link.secondary is not None
         where = Where({TENANT_FIELD: link.uid, ERASING: link.migration.id})
-        if marked := await self._ids(link.primary, where):
-            await self._delete_secondary(link, Where({TENANT_FIELD: link.uid}, ids=tuple(marked)))
-            await self.below.delete(link.primary, marked)
-            for key in (link.secondary.key, link.primary):
-                await self.below.commit(key, erase=True)
+        marked = await self._ids(link.primary, where)
+        there = await self.below.get(link.secondary.key, marked)
+        if there:
+            await self._unmark(link.primary, link, Where({TENANT_FIELD: link.uid}, ids=tuple(there)))
+        if gone := [one for one in marked if one not in there]:
+            await self.below.delete(link.primary, gone)
+            await self.below.commit(link.primary, erase=True)
 
     async def _delete_secondary(self, link: Link, where: Where | None) -> None:
         contract = link.secondary
@@ -336,6 +350,13 @@ class BothContracts:
         now = await self.read_link(link.gallery)
         if now is not None and now.uid == link.uid:  # else deleted: whoever deletes removes what it finds
             self.known.check_after(link, now)
+
+
+def _unmarked(point: Point) -> Point:
+    """Return a point that is written without the mark of an erasure: it is there to stay."""
+    if not point.payload.get(ERASING):
+        return point
+    return replace(point, payload={name: value for name, value in point.payload.items() if name != ERASING})
 
 
 def _templates(where: Where, also: Mapping[str, str] = MappingProxyType({})) -> Iterator[Where]:

@@ -14,6 +14,7 @@ from sameface_qdrant.store.conditional_write import confirmed
 from sameface_qdrant.store.erasure import Removal
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.migration_link import (
+    KEPT,
     LINK,
     MAPPED,
     Link,
@@ -72,18 +73,10 @@ class Exchange:
             if fence.changed.ever:
                 await self._check_promotion(stored, record.payload, changes, drop_identity_thresholds)
             mapped = await mapped_count(self._engine, stored.new, stored.uid)
-            # What a rollback restores, before anything is changed.
-            kept = kept_payload((await self._records.gallery(stored.gallery)).payload, changes)
-            await self._records.change(stored, lambda present: {"kept": kept})
 
             def change(present: Payload) -> Fields:
                 now = self._still(fence, present)
                 assert now.migration is not None
-                if kept_payload(present, changes) != kept:
-                    raise ConcurrentUpdate(
-                        f"the policy of the gallery {stored.gallery!r} was changed meanwhile; repeat the call",
-                        metadata={"gallery": stored.gallery},
-                    )
                 policy = promoted_policy(payloads.policy_of(present["policy"]), changes, author, datetime.now(UTC))
                 check_calibrated(policy, stored.operating_points, stored.mapped_operating_points, mapped)
                 held = MappedTemplates(stored.map_sha256, stored.mapped_operating_points) if mapped else None
@@ -93,6 +86,8 @@ class Exchange:
                     "policy": {**present["policy"], **payloads.policy_payload(policy)},
                     "operating_points": points_payload(stored.operating_points),
                     MAPPED: mapped_payload(held),
+                    # What a roll back restores, in the same write.
+                    KEPT: kept_payload(present, changes),
                 }
 
             await self._records.change_gallery(stored.gallery, stored.uid, change)
@@ -102,9 +97,9 @@ class Exchange:
         record = await self._records.gallery(stored.gallery)
         link = link_of(record.payload)
         direction = Direction(stored.uid, stored.new, stored.old, None)
-        kept = kept_of(stored.point.payload["kept"])
+        kept = kept_of(record.payload[KEPT])
         async with self._made_alike(direction, link) as fence:
-            await self._records.contracts.erase_marked(link)
+            await self._records.contracts.end_erasures(link)
             check_complete(await self._without_counterpart(direction), discard_new)
 
             def change(present: Payload) -> Fields:
@@ -121,6 +116,7 @@ class Exchange:
                     "policy": {**present["policy"], **payloads.policy_payload(policy)},
                     "operating_points": points_payload(kept.operating_points),
                     MAPPED: mapped_payload(kept.mapped),
+                    KEPT: None,
                 }
 
             await self._records.change_gallery(stored.gallery, stored.uid, change)
@@ -154,6 +150,10 @@ class Exchange:
         everything = Where({"gallery": stored.uid})
 
         async def find() -> Removal | None:
+            # Each time: another service may have ended this migration, and the gallery may be in the next one.
+            now = link_of((await self._records.gallery(stored.gallery)).payload)
+            if (now.uid, now.migration, now.ending) != (link.uid, link.migration, link.ending):
+                return None
             templates = await self._engine.count(contract.key, gallery_filter(stored.uid, payloads.TEMPLATE))
             records = await self._engine.count(contract.key, gallery_filter(stored.uid, payloads.IDENTITY))
             if not templates and not records:
@@ -180,7 +180,7 @@ class Exchange:
             now = link_of(present)
             if now.migration is None or now.migration.id != stored.id:
                 return None
-            return {LINK: None, **({} if mapped else {MAPPED: None})}
+            return {LINK: None, KEPT: None, **({} if mapped else {MAPPED: None})}
 
         await self._records.change_gallery(stored.gallery, stored.uid, change)
 

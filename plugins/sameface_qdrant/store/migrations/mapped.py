@@ -6,6 +6,7 @@ from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.errors import SamefaceError
 from sameface_qdrant.store import payloads, template_origin
 from sameface_qdrant.store.migration_link import LINK, MAPPED, link_of
+from sameface_qdrant.store.migrations.resting import Resting
 from sameface_qdrant.store.migrations.state import MigrationRecords
 from sameface_qdrant.store.payloads import META
 from sameface_qdrant.values.contract import Contract
@@ -28,14 +29,15 @@ async def forget_mapped(records: MigrationRecords, gallery: str) -> None:
         await records.change_gallery(gallery, link.uid, lambda present: None if present.get(LINK) else {MAPPED: None})
 
 
-async def forget_mapped_everywhere(records: MigrationRecords) -> None:
-    """Note which galleries have no mapped template any more."""
+async def swept(records: MigrationRecords, resting: Resting) -> None:
+    """Note which galleries have no mapped template any more, and wake what searches would not find."""
     start: str | None = None
     while True:
         points, start = await records.engine.scroll(META, Where({"kind": payloads.GALLERY}), 200, start)
         for point in points:
-            if point.payload.get(MAPPED) and not point.payload.get(LINK):
-                with suppress(SamefaceError):  # the next sweep looks again
+            with suppress(SamefaceError):  # the next sweep looks again
+                if point.payload.get(MAPPED) and not point.payload.get(LINK):
                     await forget_mapped(records, str(point.payload["id"]))
+                await resting.wake_primary(link_of(point.payload))
         if start is None:
             return

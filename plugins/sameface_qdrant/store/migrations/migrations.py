@@ -1,13 +1,13 @@
 """Migrations of galleries to another embedding contract: create, watch, promote, roll back, finish."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sameface_qdrant.engines.base import Point
-from sameface_qdrant.errors import (
-    GalleryNotFound,
-)
+from sameface_qdrant.errors import GalleryNotFound, SamefaceError
 from sameface_qdrant.policy import check_operating_points
 from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.migration_link import link_of
@@ -22,7 +22,7 @@ from sameface_qdrant.store.migrations.beginning import (
 )
 from sameface_qdrant.store.migrations.exchange import Exchange
 from sameface_qdrant.store.migrations.fence import Gate
-from sameface_qdrant.store.migrations.mapped import forget_mapped, forget_mapped_everywhere
+from sameface_qdrant.store.migrations.mapped import forget_mapped, swept
 from sameface_qdrant.store.migrations.mapping import Mapper
 from sameface_qdrant.store.migrations.plan import planned, seconds_for
 from sameface_qdrant.store.migrations.records import Stored, migration_payload
@@ -59,6 +59,8 @@ class Migrations:
         self._write_lock = write_lock
         self._records = MigrationRecords(galleries.contracts, galleries.memory, write_lock)
         self._engine = self._records.engine
+        self._beginning = asyncio.Lock()
+        """Calls with one request id would mark the same migration as busy."""
         self.gate = Gate(galleries.contracts, self._records)
         lease_s = 0.0 if self._engine.exclusive else max(LEASE_S, galleries.memory.max_age_s + MARGIN_S)
         self._exchange = Exchange(self._records, self.gate, write_lock, galleries.erasures, lease_s)
@@ -121,11 +123,12 @@ class Migrations:
             return unstored(payload)
         contract = template_map.new
         await self._engine.ensure(contract.key, contract.dimension)
-        self.worker.busy.add((uid, migration))  # its record comes before that of the gallery
-        try:
-            stored = await begun(self._records, gallery, uid, payload, template_map)
-        finally:
-            self.worker.busy.discard((uid, migration))
+        async with self._beginning:
+            self.worker.busy.add((uid, migration))  # its record comes before that of the gallery
+            try:
+                stored = await begun(self._records, gallery, uid, payload, template_map)
+            finally:
+                self.worker.busy.discard((uid, migration))
         self.worker.wake()
         return await self._shown(stored)
 
@@ -245,7 +248,7 @@ class Migrations:
             )
             return await self._shown(await self.worker.note_promotion(stored))
         finally:
-            self.worker.wake()  # puts embeddings to rest
+            await self._at_rest(gallery)
 
     @runs_to_completion
     async def roll_back(
@@ -272,7 +275,7 @@ class Migrations:
                 await self._exchange.roll_back(stored, discard_new=discard_new, author=author)
                 return await self._shown(await self.worker.end(stored, MigrationState.ROLLED_BACK))
         finally:
-            self.worker.wake()  # puts embeddings to rest, if it was refused
+            await self._at_rest(gallery)  # if it was refused
 
     @runs_to_completion
     async def cancel(self, gallery: str, migration: str, *, etag: str = "") -> Migration:
@@ -328,15 +331,21 @@ class Migrations:
         """Stop the background work. Another service, or the next start, goes on."""
         await self.worker.aclose()
 
-    async def forget_mapped_everywhere(self) -> None:
-        """Note which galleries have no mapped template any more."""
-        await forget_mapped_everywhere(self._records)
+    async def sweep(self) -> None:
+        """Put right in all galleries what calls have left that were cut off."""
+        await swept(self._records, self._exchange.resting)
 
     async def forget_mapped(self, gallery: str) -> None:
         """Note that a gallery has no mapped template any more, if that is so."""
         await forget_mapped(self._records, gallery)
 
     # How.
+
+    async def _at_rest(self, gallery: str) -> None:
+        """Put the secondary embeddings of a protected gallery to rest. The work in the background does it otherwise."""
+        with suppress(SamefaceError):
+            await self._exchange.resting.rest(gallery)
+        self.worker.wake()
 
     async def _earlier(self, gallery: Point, request_id: str) -> Stored | None:
         """Return the migration of a call with this request id, if it has begun: the gallery's record decides."""

@@ -137,7 +137,6 @@ def migration_payload(
         "request_id": request_id,
         "failure": "",
         "counts": {},
-        "kept": None,
         "worker": "",
         "worker_until": 0.0,
         "created": now,

@@ -57,8 +57,13 @@ class Resting:
                 raise _Stopped
 
         async def after(ids: Sequence[str]) -> None:
-            if not self._engine.exclusive and (stale := await self._contracts.stale_copies(present, ids)):
-                # Another service has erased them between the read and the write.
+            if self._engine.exclusive:
+                return
+            now = await self._contracts.read_link(gallery)
+            if now is not None and now.uid == present.uid and now.primary == contract.key:
+                # Another service has exchanged the contract between the read and the write.
+                await self._set(contract, present.uid, ids, rested=False)
+            if stale := await self._contracts.stale_copies(present, ids):
                 await self._engine.delete(contract.key, Where({TENANT_FIELD: present.uid}, ids=stale))
 
         contract = link.secondary
@@ -69,6 +74,18 @@ class Resting:
         # The files still have them as they were.
         await self._engine.commit(link.secondary.key, erase=True)
         return False
+
+    async def wake_primary(self, link: Link) -> None:
+        """Wake what a service left at rest that was killed while the contract of a gallery was exchanged."""
+        if link.fence is not None or not is_protected_uid(link.uid):
+            return
+        at_rest = Where(_templates(link.uid) | {RESTING: AT_REST})
+        await self._engine.ensure(link.contract.key, link.contract.dimension)
+        if await self._engine.count(link.contract.key, at_rest):
+            await self._convert(link.uid, link.contract, at_rest, rested=False)
+
+    async def _set(self, contract: Contract, uid: str, ids: Sequence[str], *, rested: bool) -> None:
+        await cast(Any, self._engine).set_resting(contract.key, uid, ids, rested=rested)
 
     async def _convert(
         self,
@@ -95,7 +112,7 @@ class Resting:
                 page, start = await self._engine.scroll(contract.key, where, PAGE, start)
                 ids = [point.id for point in page]
                 if ids:
-                    await cast(Any, self._engine).set_resting(contract.key, uid, ids, rested=rested)
+                    await self._set(contract, uid, ids, rested=rested)
                     await after(ids)
             if start is None:
                 return

@@ -92,15 +92,26 @@ class MigrationRecords:
 
     # The migration's record.
 
-    async def insert(self, payload: Fields, template_map: TemplateMap) -> Stored:
-        """Store a new migration with its map, durably."""
+    async def insert(self, payload: Fields, template_map: TemplateMap) -> tuple[Stored, bool]:
+        """Store a new migration with its map, durably. Return it, and whether this call has stored it.
+
+        Raises:
+            ConcurrentUpdate: another call with the same id has stored it, and removed it again.
+        """
         # Also over a damaged one: the digest is the same, and so is what it stands for.
         await self.engine.upsert(META, [map_point(template_map)])
         record = Point(migration_point_id(payload["gallery"], payload["id"]), {})
         change = change_of(META, record, payload, new=True, form=MIGRATING)
         written = await write(self.engine, change)
         await self.engine.commit(META)
-        return stored_of(written or change.record)
+        if written is not None:
+            return stored_of(written), True
+        if (found := await self.find(payload["gallery"], payload["id"])) is None:
+            raise ConcurrentUpdate(
+                "another call with the same request id was given up meanwhile; repeat the call",
+                metadata={"gallery": payload["of_gallery"]},
+            )
+        return found, False
 
     async def remove(self, stored: Stored) -> None:
         """Remove the record of a migration that did not begin, or whose gallery is gone."""

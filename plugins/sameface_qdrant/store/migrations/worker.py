@@ -112,7 +112,9 @@ class MigrationWorker:
                     left |= await self._go_on(stored)
                 except (MigrationNotFound, GalleryNotFound):
                     continue
-                except ConcurrentUpdate:
+                except SamefaceError as error:
+                    # The others go on.
+                    log.info("the migration %s waits: %s", stored.id, error.reason)
                     left = True
         return left
 
