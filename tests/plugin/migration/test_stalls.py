@@ -22,7 +22,7 @@ from sameface_qdrant.errors import (
     StoreCorrupt,
     StoreUnavailable,
 )
-from sameface_qdrant.store.migrations import exchange
+from sameface_qdrant.store.migrations import exchange, steps
 from sameface_qdrant.store.migrations.mapped import mapped_count
 from sameface_qdrant.store.protection.keys import KeyRing
 from sameface_qdrant.values.migration import MigrationState
@@ -91,6 +91,40 @@ async def test_a_creation_that_two_services_get_begins_one_migration(seed: int, 
     assert all(isinstance(one, expected) for one in found if isinstance(one, BaseException))
     await check_one_migration(stores[0], found)
     await closed(stores)
+
+
+@pytest.mark.parametrize("call", ["promote", "roll_back"])
+async def test_an_exchange_that_another_call_has_made_meanwhile_changes_nothing(
+    call: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(store, 2)
+    migration = await mapped(store)
+    if call == "roll_back":
+        await store.migrations.promote("g", migration)
+    read, reached, go_on = steps.settled, asyncio.Event(), asyncio.Event()
+
+    async def slow(*given: Any) -> Any:
+        found = await read(*given)
+        if not reached.is_set():
+            reached.set()
+            await go_on.wait()
+        return found
+
+    monkeypatch.setattr("sameface_qdrant.store.migrations.migrations.settled", slow)
+    exchange_it = getattr(store.migrations, call)
+    late: asyncio.Task[Any] = asyncio.create_task(exchange_it("g", migration))
+    await reached.wait()
+    await exchange_it("g", migration)
+    contract = (await store.galleries.get("g")).contract
+    # Nothing of this person is under the other contract.
+    vector = unit(np.arange(1.0, 9.0))
+    await store.enroll("g", "zoe", NewTemplate(new_model(vector) if contract == NEW else vector, contract))
+    before = await points_of(store, contract)
+    go_on.set()
+    with pytest.raises(ConcurrentUpdate):
+        await late
+    assert (await points_of(store, contract)).keys() == before.keys()
+    await store.identities.update("g", "zoe", {"labels": {"a": "b"}})
 
 
 async def test_the_late_end_of_a_migration_erases_nothing_of_the_next_one(

@@ -66,6 +66,7 @@ class Exchange:
         """Let a gallery decide under the new contract. `Migrations.promote` lists the errors."""
         record = await self._records.gallery(stored.gallery)
         link = link_of(record.payload)
+        check_link(link.migration, stored, promoted=False)
         template_map = await self._records.map(stored.map_sha256)
         direction = Direction(stored.uid, stored.old, stored.new, template_map)
         await self._check_promotion(stored, record.payload, changes, drop_identity_thresholds)
@@ -96,6 +97,7 @@ class Exchange:
         """Let a gallery decide under the old contract again. `Migrations.roll_back` lists the errors."""
         record = await self._records.gallery(stored.gallery)
         link = link_of(record.payload)
+        check_link(link.migration, stored, promoted=True)
         direction = Direction(stored.uid, stored.new, stored.old, None)
         kept = kept_of(record.payload[KEPT])
         async with self._made_alike(direction, link) as fence:
